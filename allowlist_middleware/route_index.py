@@ -1,0 +1,143 @@
+"""An index over the routes of one router: it only drops routes whose regular expression cannot match a path."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from operator import is_
+from typing import Any, Final
+
+_PLAIN_FLAGS: Final = re.UNICODE.value
+_SPECIAL: Final = frozenset(".^$*+?{}[]|()")
+_QUANTIFIERS: Final = frozenset("*+?{")
+_WORTHWHILE: Final = 4  # routes; fewer are matched as quickly as they are looked up
+
+
+class Kind(Enum):
+    """How an entry among the routes is matched."""
+
+    ROUTE = auto()
+    EFFECTIVE = auto()
+    INCLUDED = auto()
+
+
+Classify = Callable[[Any], tuple[Kind, Any]]
+"""Returns the kind of a route, and the object whose `path_regex` must match for it to match, or `None`."""
+
+
+class RouteIndex:
+    """The positions of the routes that could match a path, in the order of the router.
+
+    A route stands under the literal text its regular expression begins with, cut at the last slash. It can match a
+    path only if that text is where the path begins, so looking up every beginning of the path finds all that can.
+    """
+
+    __slots__ = (
+        "_all",
+        "_buckets",
+        "_carriers",
+        "_depth",
+        "_patterns",
+        "_positions",
+        "_source",
+        "is_plain",
+        "is_short",
+        "kinds",
+        "known",
+        "routes",
+    )
+
+    def __init__(self, routes: Sequence[Any], classify: Classify) -> None:
+        self.routes = list(routes)
+        self._source = routes
+        self._positions: list[int] = []
+        self._carriers: list[Any] = []
+        self._patterns: list[re.Pattern[str]] = []
+        self._buckets: dict[str, list[int]] = {}
+        self.kinds: list[Kind] = []
+        self.is_plain = True
+        """Whether the match of every route depends on its regular expression and the methods alone, but for those
+        of included routers, of which their own index tells."""
+        self.known: dict[int, Any] = {}
+        """By the id of a route, what is known of it; the index keeps the routes alive, so that ids stay theirs."""
+        for position, route in enumerate(self.routes):
+            kind, carrier = classify(route)
+            key = "" if carrier is None else _key_of(carrier.path_regex)
+            self.kinds.append(kind)
+            self.is_plain &= carrier is not None or kind is Kind.INCLUDED
+            self._buckets.setdefault(key, []).append(position)
+            if key:
+                self._positions.append(position)
+                self._carriers.append(carrier)
+                self._patterns.append(carrier.path_regex)
+        self.is_short = len(self.routes) <= _WORTHWHILE
+        """Whether every route is asked, and none dropped."""
+        self._all = range(len(self.routes))
+        self._depth = max((key.count("/") for key in self._buckets), default=0)
+
+    def covers(self, routes: Sequence[Any]) -> bool:
+        """Return whether every position is one of these routes."""
+        return len(routes) == len(self.routes)
+
+    def is_of(self, routes: Sequence[Any]) -> bool:
+        """Return whether it was made of this very list, which says all of one that is never changed in place."""
+        return routes is self._source
+
+    def positions(self, path: str) -> Sequence[int]:
+        """Return the positions of all routes that could match, ascending; the work is bounded by the routes' depth."""
+        if self.is_short:
+            return self._all
+        buckets = self._buckets
+        keys = ["", path + "$"]
+        if path[-1:] == "\n":  # "$" matches before one trailing newline too
+            keys.append(path[:-1] + "$")
+        end = 0
+        for _ in range(self._depth):
+            end = path.find("/", end) + 1
+            if not end:
+                break
+            keys.append(path[:end])
+        found = [buckets[key] for key in keys if key in buckets]
+        if len(found) == 1:
+            return found[0]
+        return sorted([position for bucket in found for position in bucket])
+
+    def is_current(self, routes: Sequence[Any], stop: int) -> bool:
+        """Return whether the first `stop` routes are those indexed, each with the regular expression it had then."""
+        if not self.covers(routes):
+            return False
+        if not all(map(is_, routes if stop == len(routes) else routes[:stop], self.routes)):
+            return False
+        if self.is_short:
+            return True
+        pruned = bisect_left(self._positions, stop)
+        patterns = [carrier.path_regex for carrier in self._carriers[:pruned]]
+        return patterns == (self._patterns if pruned == len(self._patterns) else self._patterns[:pruned])
+
+
+def _key_of(regex: re.Pattern[str]) -> str:
+    """Return the key of a regular expression: "" for one that says nothing of how its paths begin.
+
+    A path that is matched whole is keyed by itself and "$", any other by its literal text up to the last slash.
+    """
+    pattern = regex.pattern
+    if regex.flags != _PLAIN_FLAGS or pattern[:1] != "^" or "|" in pattern:
+        return ""
+    literal: list[str] = []
+    position = 1
+    while position < len(pattern) and pattern[position] not in _SPECIAL:
+        escaped = pattern[position] == "\\"
+        character = pattern[position + escaped]
+        if escaped and character.isalnum():  # a class or an assertion, not an escaped literal
+            break
+        literal.append(character)
+        position += 1 + escaped
+    rest = pattern[position:]
+    if rest == "$":
+        return "".join(literal) + "$"
+    if rest[:1] in _QUANTIFIERS:  # the last character may be missing
+        del literal[-1:]
+    beginning = "".join(literal)
+    return beginning[: beginning.rfind("/") + 1]
