@@ -1,0 +1,1 @@
+"""Applications that use the package; each runs with `python -m examples.<name>`."""
