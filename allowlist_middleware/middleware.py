@@ -112,15 +112,21 @@ class AllowListMiddleware(metaclass=MadeLate):
         found = None if lists is None else judge_ordinary(scope, lists, self.report_only)
         if found is None:
             found = await self._look_closer(scope)
-        if isinstance(found, Caller):
-            # As Call(...), which costs twice as much.
-            call = _make(Call, (scope, receive, send, scope.get("method", _WEBSOCKET), scope["path"]))
-            await self._judge(call, found)
+        if isinstance(found, Decision):
+            scope[DECISION] = found
+            if self._on_decision is not None or logger.isEnabledFor(_DEBUG):
+                self._report(found, None, scope)
+            await self.app(scope, receive, send)
             return
-        scope[DECISION] = found
-        if self._on_decision is not None or logger.isEnabledFor(_DEBUG):
-            self._report(found, None, scope)
-        await self.app(scope, receive, send)
+        method, path = scope.get("method", _WEBSOCKET), scope["path"]
+        operation = self._placement.find_operation(scope)
+        rule = find_rule(operation, method)
+        scope[DECISION] = decision = self._make_decision(method, path, found, rule, operation.template)
+        self._report(decision, found, scope)
+        if decision.allowed and operation.is_direct:
+            await self.app(scope, receive, send)
+        else:
+            await self._follow(Call(scope, receive, send, method, path), found, rule, operation, decision)
 
     async def _look_closer(self, scope: Scope) -> Decision | Caller:
         """Return the decision about a caller that needs no operation for it, or the caller."""
@@ -136,17 +142,14 @@ class AllowListMiddleware(metaclass=MadeLate):
         source = self._callers.source
         await run_with_source(source, self.app, scope, receive, send, lambda: self._find_refusal_to_start(scope))
 
-    async def _judge(self, call: Call, caller: Caller) -> None:
-        scope = call.scope
-        operation = self._placement.find_operation(scope)
-        rule = find_rule(operation, call.method)
-        scope[DECISION] = decision = self.decide(call, caller, rule, operation)
-        if not decision.allowed and not self.report_only:
-            await self.refuse(call, decision, operation)
-        elif operation.is_direct or not decision.allowed:
-            await self.app(scope, call.receive, call.send)
-        else:
+    async def _follow(self, call: Call, caller: Caller, rule: Rule, operation: Operation, decision: Decision) -> None:
+        """Refuse a call, or let it pass and stay with it until it has arrived where it was judged to go."""
+        if decision.allowed:
             await Passage(self, call, caller, rule, operation, decision).run(self.app)
+        elif self.report_only:
+            await self.app(call.scope, call.receive, call.send)
+        else:
+            await self.refuse(call, decision, operation)
 
     def decide(self, call: Call, caller: Caller, rule: Rule, operation: Operation) -> Decision:
         """Return the decision about a caller and the operation its call arrived at, reported."""

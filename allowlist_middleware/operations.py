@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 HTTP_METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options", "query")
 _WEBSOCKET_METHODS: Final = ("on_connect", "on_receive", "on_disconnect")
 _OF_DISPATCHING: Final = ("dispatch", "__await__", "__init__", "__new__", "__getattribute__")
+_LEADS_TO_CLASS: Final = (type, partial)  # all other endpoints have no methods, so that their places say it all
 _STRICTNESS: Final = (Rule.IGNORES, Rule.RESPECTS, Rule.REQUIRES_CLIENT)
 
 
@@ -88,7 +89,7 @@ def find_rule(operation: Operation, method: str) -> Rule:
     """Return what the operation asks of its callers."""
     if not operation.is_served:
         return Rule.NO_OPERATION
-    if isinstance(operation.endpoint, (type, partial)):
+    if isinstance(operation.endpoint, _LEADS_TO_CLASS):
         return find_ruling(operation, method).annotation.rule
     for place in operation.places:
         annotation = find_annotation(place)
@@ -99,7 +100,8 @@ def find_rule(operation: Operation, method: str) -> Rule:
 
 def find_denial(operation: Operation, method: str) -> Denial | None:
     """Return the nearest denial an annotation carries, whichever annotation rules."""
-    for name in _method_names(operation, method):
+    names = _method_names(operation, method) if isinstance(operation.endpoint, _LEADS_TO_CLASS) else _ITSELF
+    for name in names:
         for place in _places(operation, name):
             annotation = find_annotation(place)
             if annotation is not None and annotation.denial is not None:
@@ -117,10 +119,10 @@ def _nearest(places: Iterable[Any]) -> Ruling:
 
 def _places(operation: Operation, name: str | None) -> Iterable[Any]:
     """Return the places, those of a class endpoint led by its methods of that name, the overriding one first."""
-    cls = find_class(operation.endpoint)
-    if cls is None or name is None:
+    if name is None:
         return operation.places
-    methods = [vars(one)[name] for one in cls.__mro__ if name in vars(one)]
+    mro = getattr(find_class(operation.endpoint), "__mro__", ())
+    methods = [vars(one)[name] for one in mro if name in vars(one)]
     return (*map(_function, methods), *operation.places)
 
 

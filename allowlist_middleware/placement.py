@@ -52,7 +52,9 @@ class Placement:
 
     def find_operation(self, scope: Scope) -> Operation:
         """Return the operation that would serve the call."""
-        start = self.find_start(scope)
+        known, start = self._located
+        if known is None or scope.get("app") is not known:
+            start = self.find_start(scope)
         if start.enclosure is not None:
             is_direct = leads_straight_to(start.enclosure.router, self._middleware.app)
             return find_operation_from(start.enclosure, scope, is_direct=is_direct)

@@ -32,7 +32,8 @@ async def send_refusal(
 
 async def _send_documented(decision: Decision, scope: Scope, send: Send, method: str) -> None:
     prefix = "websocket." if scope["type"] == "websocket" else ""
-    status_code, body = _rendered(decision)
+    status_code = decision.status_code or 403
+    body = make_body(status_code, decision.request_id or "")
     headers = make_headers(status_code, body)
     await send({"type": f"{prefix}http.response.start", "status": status_code, "headers": headers})
     await send({"type": f"{prefix}http.response.body", "body": b"" if method == "HEAD" else body})
@@ -79,8 +80,3 @@ async def _send_own(
 def _without_listening(scope: Scope) -> Scope:
     # Before ASGI 2.4 a response learns of a disconnect by reading on: a stream or a file would take the request body.
     return {**scope, "asgi": {**scope.get("asgi", {}), "spec_version": "2.4"}}
-
-
-def _rendered(decision: Decision) -> tuple[int, bytes]:
-    status_code = decision.status_code or 403
-    return status_code, make_body(status_code, decision.request_id or "")

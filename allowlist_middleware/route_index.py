@@ -35,13 +35,13 @@ class RouteIndex:
     """
 
     __slots__ = (
-        "_all",
         "_buckets",
         "_carriers",
         "_depth",
         "_patterns",
         "_positions",
         "_source",
+        "all",
         "is_plain",
         "is_short",
         "kinds",
@@ -72,23 +72,17 @@ class RouteIndex:
                 self._positions.append(position)
                 self._carriers.append(carrier)
                 self._patterns.append(carrier.path_regex)
+        self.all = range(len(self.routes))
         self.is_short = len(self.routes) <= _WORTHWHILE
-        """Whether every route is asked, and none dropped."""
-        self._all = range(len(self.routes))
+        """Whether all are asked, because that takes no longer than to look up which could match."""
         self._depth = max((key.count("/") for key in self._buckets), default=0)
-
-    def covers(self, routes: Sequence[Any]) -> bool:
-        """Return whether every position is one of these routes."""
-        return len(routes) == len(self.routes)
 
     def is_of(self, routes: Sequence[Any]) -> bool:
         """Return whether it was made of this very list, which says all of one that is never changed in place."""
-        return routes is self._source
+        return routes is self._source and len(routes) == len(self.routes)
 
     def positions(self, path: str) -> Sequence[int]:
         """Return the positions of all routes that could match, ascending; the work is bounded by the routes' depth."""
-        if self.is_short:
-            return self._all
         buckets = self._buckets
         keys = ["", path + "$"]
         if path[-1:] == "\n":  # "$" matches before one trailing newline too
@@ -106,12 +100,10 @@ class RouteIndex:
 
     def is_current(self, routes: Sequence[Any], stop: int) -> bool:
         """Return whether the first `stop` routes are those indexed, each with the regular expression it had then."""
-        if not self.covers(routes):
+        if len(routes) != len(self.routes):
             return False
         if not all(map(is_, routes if stop == len(routes) else routes[:stop], self.routes)):
             return False
-        if self.is_short:
-            return True
         pruned = bisect_left(self._positions, stop)
         patterns = [carrier.path_regex for carrier in self._carriers[:pruned]]
         return patterns == (self._patterns if pruned == len(self._patterns) else self._patterns[:pruned])

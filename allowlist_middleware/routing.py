@@ -66,23 +66,11 @@ class Known(NamedTuple):
     """The operation of a route directly in a router, as it was found before, and what that followed from."""
 
     operation: Operation
+    enclosure: Enclosure
+    stack: Any
     app: Any
     path_format: str
     handle: Any
-
-    def holds(self, selection: Selection, enclosure: Enclosure) -> bool:
-        """Return whether all that it followed from is as it was; the route is the one it was found for."""
-        match, child_scope, handler, _, _, routers = selection
-        operation, app, path_format, handle = self
-        return (
-            match is _FULL
-            and not routers
-            and operation.enclosures[0] is enclosure
-            and child_scope.get("endpoint") is operation.endpoint
-            and handler.app is app
-            and handler.path_format is path_format
-            and getattr(handler.handle, "__func__", None) is handle
-        )
 
 
 class Guard:
@@ -109,17 +97,30 @@ def find_operation_from(enclosure: Enclosure, scope: Scope, *, is_direct: bool =
     if scope.get("endpoint") is not endpoint:
         enclosure = enclosure._replace(endpoint=scope.get("endpoint"))
     (selection, is_plain, _), index = _select(router, router.routes, scope)
-    is_direct = is_direct and is_plain and _is_entered_at_once(router)
-    if selection is None or not is_direct:
-        return Way(groups, template, is_direct=is_direct).on(enclosure, selection, scope)
-    route = selection.route
-    known: Known | None = index.known.get(id(route))
-    if known is not None and known.holds(selection, enclosure):
-        return known.operation
+    is_direct = is_direct and is_plain and type(router).__call__ is Router.__call__
+    stack = router.middleware_stack
+    if is_direct and selection is not None and (known := index.known.get(id(selection.route))) is not None:
+        match, child_scope, handler, _, _, routers = selection
+        operation: Operation
+        operation, known_enclosure, known_stack, app, path_format, handle = known
+        if (  # in place, because of a call that is known nothing is left but these checks
+            match is _FULL
+            and not routers
+            and enclosure is known_enclosure
+            and stack is known_stack
+            and child_scope.get("endpoint") is operation.endpoint
+            and handler.app is app
+            and handler.path_format is path_format
+            and getattr(handler.handle, "__func__", None) is handle
+        ):
+            return operation
+    is_direct = is_direct and is_matching_of(stack, router)
     operation = Way(groups, template, is_direct=is_direct).on(enclosure, selection, scope)
-    if operation.is_direct and operation.is_served and selection.matched is route and len(operation.enclosures) == 1:
-        handle = getattr(route.handle, "__func__", None)
-        index.known[id(route)] = Known(operation, route.app, route.path_format, handle)
+    if selection is not None and operation.is_direct and operation.is_served and len(operation.enclosures) == 1:
+        route = selection.route
+        if selection.matched is route:
+            handle = getattr(route.handle, "__func__", None)
+            index.known[id(route)] = Known(operation, enclosure, stack, route.app, route.path_format, handle)
     return operation
 
 
@@ -350,7 +351,7 @@ def _select(holder: Any, routes: Sequence[Any], scope: Scope) -> tuple[Found, Ro
     """Return what is found among the routes of a router, and the index it was found by."""
     # Not by vars(holder), which would make every later read of an attribute slower, as in _is_plain.
     index: RouteIndex | None = getattr(holder, _INDEX, None)
-    if index is not None and index.covers(routes):
+    if index is not None and len(routes) == len(index.routes):
         found = _find_by(index, routes, scope)
         # Those that were asked are the ones indexed; the question is of those that were dropped.
         if found is not None and (index.is_short or index.is_current(routes, found[2])):
@@ -363,7 +364,7 @@ def _select(holder: Any, routes: Sequence[Any], scope: Scope) -> tuple[Found, Ro
 def _select_included(included: Any, routes: Sequence[Any], scope: Scope) -> Found:
     """Return what is found among the routes of an included router, a list that FastAPI makes anew at every change."""
     index: RouteIndex | None = getattr(included, _INDEX, None)
-    if index is None or not (index.is_of(routes) and index.covers(routes)):
+    if index is None or not index.is_of(routes):
         index = RouteIndex(routes, _classify)
         setattr(included, _INDEX, index)
     return _find_by(index, index.routes, scope) or _NOTHING
@@ -376,7 +377,7 @@ def _find_by(index: RouteIndex, routes: Sequence[Any], scope: Scope) -> Found | 
     """
     partial = None
     indexed, kinds, is_plain = index.routes, index.kinds, index.is_plain
-    for position in index.positions(get_route_path(scope)):
+    for position in index.all if index.is_short else index.positions(get_route_path(scope)):
         route = routes[position]
         if route is not indexed[position]:
             return None

@@ -148,12 +148,15 @@ def test_a_change_of_what_was_asked_up_to_the_answer_is_noticed(change: str) -> 
 def test_every_change_of_a_route_is_noticed_among_any_number(count: int) -> None:
     routes = [carrier(re.compile(f"^/a/{number}$")) for number in range(count)]
     index = RouteIndex(routes, classify)
-    assert index.covers(routes)
+    assert index.is_of(routes)
+    assert not index.is_of([*routes])
     assert index.is_current(routes, count)
     assert not index.is_current([*routes, carrier(None)], count)
     for position in range(count):
         changed = [*routes[:position], carrier(re.compile(f"^/a/{position}$")), *routes[position + 1 :]]
         assert not index.is_current(changed, count)
+    routes.append(carrier(None))
+    assert not index.is_of(routes)
 
 
 def test_it_says_whether_regular_expressions_alone_decide() -> None:

@@ -623,17 +623,36 @@ def post_only(ran: Recorder) -> Route:
     return Route("/to", no(ran.endpoint("post")), methods=["POST"])
 
 
+def with_router(router: Router) -> Starlette:
+    """Return an application whose own router it is."""
+    application = Starlette()
+    application.router = router
+    return application
+
+
+ROUTER_PLACES: dict[str, Callable[[Router], Starlette]] = {
+    "mounted": lambda router: Starlette(routes=[Mount("", router)]),
+    "its own": with_router,
+}
+
+
 @pytest.mark.parametrize("hand", HANDS, ids=lambda hand: hand.__name__)
-async def test_a_middleware_put_around_a_router_that_already_serves_is_judged_behind(hand: Hand) -> None:
+@pytest.mark.parametrize("place", ROUTER_PLACES)
+@pytest.mark.parametrize("around", [[], [Middleware(Wrapper)]], ids=["bare", "wrapped"])
+@pytest.mark.parametrize("serves", [True, False], ids=["later", "before"])
+async def test_a_middleware_put_around_a_router_is_judged_behind(
+    hand: Hand, place: str, around: list[Middleware], serves: bool
+) -> None:
     ran = Recorder()
-    router = Router(routes=[free(ran), Route("/to", yes(ran.endpoint("to")))], middleware=[Middleware(Wrapper)])
-    application = judged(Starlette(routes=[Mount("", router)]))
-    assert (await call(application, "/free")).status == 200
+    router = Router(routes=[free(ran), Route("/to", yes(ran.endpoint("to")))], middleware=around)
+    application = judged(ROUTER_PLACES[place](router))
+    if serves:
+        assert (await call(application, "/free")).status == 200
     router.middleware_stack = PlainClass(router.middleware_stack, hand, to_path("/to"))
     for caller, status in REFUSALS.items():
         check_refused(await call(application, "/free", client=caller.peer, headers=basic(caller.client_id)), status)
     answer = await call(application, "/free", client=ON_LIST.peer, headers=basic(ON_LIST.client_id))
-    assert (answer.status, ran.ran) == (200, ["free", "to"])
+    assert (answer.status, ran.ran) == (200, [*["free"] * serves, "to"])
 
 
 # --- Another application beside --------------------------------------------------------------------------------------

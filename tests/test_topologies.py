@@ -1368,3 +1368,25 @@ async def test_a_route_given_its_own_handle_does_not_answer_for_what_that_enters
     vars(route)["handle"] = inside
     answer = await call(application, "/x")
     assert (answer.status, answer.json["error"]) == (401, "invalid_client_credentials")
+
+
+async def test_a_middleware_reached_alone_first_then_counts_what_encloses_it() -> None:
+    ours = allow_list(PlainTextResponse("alone"))
+    router = yes(Router(routes=[Mount("/x", ours)]))
+    for _ in range(2):
+        assert (await call(ours, "/x/")).status == 200
+        assert (await call(router, "/x/")).status == 401
+
+
+@pytest.mark.parametrize("app", applications())
+@pytest.mark.parametrize("line", ["GET /x", "POST /x", "GET /x/", "GET /none"])
+async def test_a_call_with_nothing_in_its_way_leaves_the_router_as_it_was(app: AppClass, line: str) -> None:
+    method, path = line.split()
+    left_alone = []
+    for inside in ([], [Middleware(Wrapper)]):
+        application = app(routes=[Route("/x", no(Recorder().endpoint()))], middleware=[OURS, *inside])
+        before = application.router.middleware_stack
+        for _ in range(2):
+            await call(application, path, method)
+        left_alone.append(application.router.middleware_stack is before)
+    assert left_alone == [True, False]
