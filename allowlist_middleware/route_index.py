@@ -12,7 +12,7 @@ from typing import Any, Final
 _PLAIN_FLAGS: Final = re.UNICODE.value
 _SPECIAL: Final = frozenset(".^$*+?{}[]|()")
 _QUANTIFIERS: Final = frozenset("*+?{")
-_WORTHWHILE: Final = 4  # routes; fewer are matched as quickly as they are looked up
+_WORTHWHILE: Final = 8  # routes; fewer are matched as quickly as they are looked up
 
 
 class Kind(Enum):

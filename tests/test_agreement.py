@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket
 from allowlist_middleware import AllowListMiddleware
 from allowlist_middleware.operations import Operation
 from allowlist_middleware.routing import find_operation
-from tests.asgi import LISTS, Answer, applications, basic, http_scope, send_to, websocket_scope
+from tests.asgi import LISTS, Answer, Recorder, applications, basic, http_scope, send_to, websocket_scope
 from tests.test_second_judgement import HANDS, Hand, PlainClass
 from tests.test_topologies import NO_CLIENT, ON_LIST, WRONG_ADDRESS, Caller, no, optional, yes
 
@@ -46,6 +46,8 @@ class Node(NamedTuple):
     children: tuple[Node, ...] = ()
     default: str = ""
     redirects: bool = True
+    fillers: int = 0
+    """How many routes that no call reaches stand before the children, so that there are enough for an index."""
 
 
 PATHS = ["/", "/a", "/a/", "/a/b", "/a/b/", "/b", "/ab", "/{x}", "/{x}/", "/{x:int}", "/a/{x}", "/a/{x:path}"]
@@ -53,6 +55,7 @@ PATHS += ["/{x:path}", "/a{x}", "/{x}/b", "/{x:float}/{y}", "/a.b", "/a$", "/é"
 PREFIXES = ["", "/", "/a", "/b", "/a/b", "/{p}", "/{p:int}", "/a{p}", "/1"]
 HOSTS = ["a.example", "{h}.example", "{h}"]
 METHODS = [None, ("GET",), ("POST",), ("GET", "POST"), ("PURGE",), ()]
+FILLERS, FILLER = 9, Recorder().endpoint("filler")
 DEFAULTS = ["", "", "", "opaque", "router"]
 LEAVES = ["function", "function", "function", "partial", "wrapped", "class", "object", "websocket", "websocket class"]
 LEAVES += ["own matches", "gives way", "takes all methods", "any case", "own handle"]
@@ -67,9 +70,10 @@ leaves = st.tuples(st.sampled_from(LEAVES), st.sampled_from(PATHS), st.sampled_f
 def holders(kinds: list[str], paths: list[str], below: st.SearchStrategy[Node], most: int) -> st.SearchStrategy[Node]:
     children = st.lists(below, max_size=most).map(tuple)
     drawn = st.tuples(
-        st.sampled_from(kinds), st.sampled_from(paths), children, st.sampled_from(DEFAULTS), st.booleans()
+        *(st.sampled_from(kinds), st.sampled_from(paths), children),
+        *(st.sampled_from(DEFAULTS), st.booleans(), st.sampled_from([0, FILLERS])),
     )
-    return drawn.map(lambda holder: Node(holder[0], holder[1], None, holder[2], holder[3], holder[4]))
+    return drawn.map(lambda holder: Node(holder[0], holder[1], None, holder[2], holder[3], holder[4], holder[5]))
 
 
 nodes: st.SearchStrategy[Node] = leaves
@@ -163,6 +167,7 @@ class Tree:
             inner = Around(around)
             router.default = self._fill(Router(), Node("router", "", children=node.children[:1]), inner, in_api=in_api)
             inner.groups = [router.default]
+        router.routes += [Route(f"/filler/{number}", FILLER) for number in range(node.fillers)]
         for child in node.children:
             self.add(router, child, around, in_api=in_api)
         return router
@@ -420,11 +425,12 @@ EVERY_KIND = [
 ]
 
 
+@pytest.mark.parametrize("fillers", [0, FILLERS], ids=["few", "many"])
 @pytest.mark.parametrize("kind", TOPS)
 @pytest.mark.parametrize("node", EVERY_KIND, ids=lambda node: f"{node.kind} {node.methods or node.default}")
-async def test_it_is_so_of_every_kind_of_route(kind: str, node: Node) -> None:
+async def test_it_is_so_of_every_kind_of_route(kind: str, node: Node, fillers: int) -> None:
     """What the law below may happen to leave out."""
-    tree = Tree(Node(kind, "", None, (node, Node("function", "/{x}"))))
+    tree = Tree(Node(kind, "", None, (node._replace(fillers=fillers), Node("function", "/{x}")), fillers=fillers))
     for make in (http_scope, websocket_scope):
         for path in ("/a", "/a/", "/a/b", "/b", "/a/b/b", "/a/none", "/none"):
             for method in ("GET", "POST"):
@@ -447,19 +453,24 @@ def take_any_case(routes: list[Any]) -> None:
         route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE)
 
 
+@pytest.mark.parametrize("fillers", [0, FILLERS], ids=["few", "many"])
 @pytest.mark.parametrize("change", CHANGES)
-async def test_it_is_so_after_each_of_the_changes(change: str) -> None:
-    tree = Tree(Node("router", "", None, (Node("function", "/a", ("GET",)), Node("function", "/{x}"))))
+async def test_it_is_so_after_each_of_the_changes(change: str, fillers: int) -> None:
+    children = (Node("function", "/a", ("GET",)), Node("function", "/{x}"))
+    tree = Tree(Node("router", "", None, children, fillers=fillers))
     for _ in range(2):
         for path in ("/a", "/A", "/b", "/a/b"):
             scope = make_scope(http_scope, path, "POST", "a.example", "")
             compare(tree, find_operation(tree.app, dict(scope), ()), await run(tree, scope))
         router, around, in_api = tree.routers[0]
-        CHANGES[change](router.routes, 0, tree.make(Node("function", "/a/b"), around, in_api=in_api))
+        new = tree.make(Node("function", "/a/b"), around, in_api=in_api)
+        CHANGES[change](router.routes, fillers, new)
 
 
 changes = st.lists(
-    st.tuples(st.integers(0, 9), st.sampled_from(list(CHANGES)), st.integers(0, 9), leaves), min_size=1, max_size=4
+    st.tuples(st.integers(0, 9), st.sampled_from(list(CHANGES)), st.integers(0, FILLERS + 9), leaves),
+    min_size=1,
+    max_size=4,
 )
 
 

@@ -1002,3 +1002,29 @@ async def test_an_unexpected_endpoint_counts_as_not_annotated_but_for_its_own_an
         assert answer.body == b"served"
     answer = await call(build(app, ran.endpoint("served")), "/x", headers=basic(None))
     assert answer.body == b"served"
+
+
+class Wavering(Route):
+    """A route that matches when it is asked for the second time."""
+
+    asked = 0
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        self.asked += 1
+        return super().matches(scope) if self.asked % 2 == 0 else (Match.NONE, {})
+
+
+@pytest.mark.parametrize("app", applications())
+@pytest.mark.parametrize("others", [0, 20], ids=["few", "many"])
+async def test_a_route_exchanged_for_one_that_changes_its_mind_serves_nobody_it_should_refuse(
+    app: AppClass, others: int
+) -> None:
+    ran = Recorder()
+    first, *further = (Route(f"/other/{number}", no(ran.endpoint("other"))) for number in range(others + 1))
+    application = app(routes=[first, *further, Route("/x", no(ran.endpoint("free")))])
+    place = application.routes.index(first)  # FastAPI puts routes of its own in front
+    asked = judged(application)
+    assert (await call(asked, "/x")).status == 200
+    application.routes[place] = Wavering("/x", yes(ran.endpoint("closed")))
+    assert (await call(asked, "/x")).status == 401
+    assert ran.ran == ["free"]

@@ -1110,7 +1110,7 @@ class Changing(NamedTuple):
 
 def fillers(ran: Recorder) -> list[Route]:
     """Return routes enough for an index to be worth while."""
-    return [Route(f"/filler/{number}", no(ran.endpoint("filler"))) for number in range(8)]
+    return [Route(f"/filler/{number}", no(ran.endpoint("filler"))) for number in range(16)]
 
 
 def a_route_added(app: AppClass, ran: Recorder) -> Changing:
