@@ -111,9 +111,8 @@ def handles_plainly(router: Any) -> bool:
     routing = _routing()
     return (
         routing is not None
-        and type(router).matches is routing.APIRouter.matches
-        and type(router).handle is routing.APIRouter.handle
-        and not vars(router).keys() & {"matches", "handle"}
+        and getattr(router.matches, "__func__", None) is routing.APIRouter.matches
+        and getattr(router.handle, "__func__", None) is routing.APIRouter.handle
     )
 
 

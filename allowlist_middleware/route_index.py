@@ -61,7 +61,7 @@ class RouteIndex:
         """Whether the match of every route depends on its regular expression and the methods alone, but for those
         of included routers, of which their own index tells."""
         self.known: dict[int, Any] = {}
-        """By the id of a route, what is known of it; the index keeps the routes alive, so that ids stay theirs."""
+        """By the id of what matched, what is known of it; the routes are kept alive, so that ids stay theirs."""
         for position, route in enumerate(self.routes):
             kind, carrier = classify(route)
             key = "" if carrier is None else _key_of(carrier.path_regex)

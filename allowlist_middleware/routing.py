@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from types import FunctionType, MethodType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -45,7 +46,8 @@ class Inside(NamedTuple):
 class Selection(NamedTuple):
     """A route that matches: what handles the call, the route as the user wrote it, and the included routers around.
 
-    `matched` has the path and the methods that hold, those of the inclusion for an included route.
+    `matched` has the path and the methods that hold, those of the inclusion for an included route; under its id stands
+    what is `known` of it.
     """
 
     match: Match
@@ -54,6 +56,7 @@ class Selection(NamedTuple):
     route: Any
     matched: Any
     routers: tuple[Any, ...]
+    known: dict[int, Known]
 
 
 Found: TypeAlias = tuple[Selection | None, bool, int]
@@ -62,12 +65,14 @@ Found: TypeAlias = tuple[Selection | None, bool, int]
 _NOTHING: Final[Found] = (None, False, 0)
 
 
-class Known(NamedTuple):
-    """The operation of a route directly in a router, as it was found before, and what that followed from."""
+@dataclass(frozen=True, slots=True)  # not a tuple: reading a slot costs a fifth of that
+class Known:
+    """The operation of a route that nothing stands before, as it was found, and all that this followed from."""
 
     operation: Operation
     enclosure: Enclosure
     stack: Any
+    endpoint: Any
     app: Any
     path_format: str
     handle: Any
@@ -96,31 +101,28 @@ def find_operation_from(enclosure: Enclosure, scope: Scope, *, is_direct: bool =
     router, groups, template, endpoint = enclosure
     if scope.get("endpoint") is not endpoint:
         enclosure = enclosure._replace(endpoint=scope.get("endpoint"))
-    (selection, is_plain, _), index = _select(router, router.routes, scope)
+    selection, is_plain, _ = _select(router, router.routes, scope)
     is_direct = is_direct and is_plain and type(router).__call__ is Router.__call__
     stack = router.middleware_stack
-    if is_direct and selection is not None and (known := index.known.get(id(selection.route))) is not None:
-        match, child_scope, handler, _, _, routers = selection
-        operation: Operation
-        operation, known_enclosure, known_stack, app, path_format, handle = known
+    if is_direct and selection is not None and (known := selection.known.get(id(selection.matched))) is not None:
+        match, child_scope, handler, _, matched, _, _ = selection
         if (  # in place, because of a call that is known nothing is left but these checks
             match is _FULL
-            and not routers
-            and enclosure is known_enclosure
-            and stack is known_stack
-            and child_scope.get("endpoint") is operation.endpoint
-            and handler.app is app
-            and handler.path_format is path_format
-            and getattr(handler.handle, "__func__", None) is handle
+            and enclosure is known.enclosure
+            and stack is known.stack
+            and child_scope.get("endpoint") is known.endpoint
+            and matched.app is known.app
+            and matched.path_format is known.path_format
+            and getattr(handler.handle, "__func__", None) is known.handle
         ):
-            return operation
+            return known.operation
     is_direct = is_direct and is_matching_of(stack, router)
     operation = Way(groups, template, is_direct=is_direct).on(enclosure, selection, scope)
     if selection is not None and operation.is_direct and operation.is_served and len(operation.enclosures) == 1:
-        route = selection.route
-        if selection.matched is route:
-            handle = getattr(route.handle, "__func__", None)
-            index.known[id(route)] = Known(operation, enclosure, stack, route.app, route.path_format, handle)
+        _, child_scope, handler, _, matched, _, remembered = selection
+        endpoint, handle = child_scope.get("endpoint"), getattr(handler.handle, "__func__", None)
+        known = Known(operation, enclosure, stack, endpoint, matched.app, matched.path_format, handle)
+        remembered[id(matched)] = known
     return operation
 
 
@@ -198,7 +200,7 @@ class Way:
     def through(self, enclosure: Enclosure, scope: Scope) -> Operation:
         """Go through a router, whose groups have been passed, to the first route that matches."""
         router = enclosure.router
-        (selection, is_plain, _), _ = _select(router, router.routes, scope)
+        selection, is_plain, _ = _select(router, router.routes, scope)
         self._is_direct = self._is_direct and is_plain and _is_entered_at_once(router)
         return self.on(enclosure, selection, scope)
 
@@ -213,11 +215,11 @@ class Way:
         self._is_direct = self._is_direct and _carrier_of(route) is not None
         if match is Match.NONE:
             return self._nothing(scope)
-        return self._by(Selection(match, child_scope, route, route, route, ()), scope)
+        return self._by(Selection(match, child_scope, route, route, route, (), {}), scope)
 
     def _by(self, selection: Selection, scope: Scope) -> Operation:
         """Go by the route that was selected."""
-        _, child_scope, handler, route, matched, routers = selection
+        _, child_scope, handler, route, matched, routers, _ = selection
         if routers:
             self._groups = (*routers, *self._groups)
         endpoint = child_scope.get("endpoint", scope.get("endpoint"))
@@ -344,21 +346,21 @@ def _redirects(router: Router, scope: Scope) -> bool:
     if scope["type"] != "http" or not router.redirect_slashes or path == "/":
         return False
     other = scope["path"].rstrip("/") if path.endswith("/") else scope["path"] + "/"
-    return _select(router, router.routes, {**scope, "path": other})[0][0] is not None
+    return _select(router, router.routes, {**scope, "path": other})[0] is not None
 
 
-def _select(holder: Any, routes: Sequence[Any], scope: Scope) -> tuple[Found, RouteIndex]:
-    """Return what is found among the routes of a router, and the index it was found by."""
+def _select(holder: Any, routes: Sequence[Any], scope: Scope) -> Found:
+    """Return what is found among the routes of a router."""
     # Not by vars(holder), which would make every later read of an attribute slower, as in _is_plain.
     index: RouteIndex | None = getattr(holder, _INDEX, None)
     if index is not None and len(routes) == len(index.routes):
         found = _find_by(index, routes, scope)
         # Those that were asked are the ones indexed; the question is of those that were dropped.
         if found is not None and (index.is_short or index.is_current(routes, found[2])):
-            return found, index
+            return found
     index = RouteIndex(routes, _classify)
     setattr(holder, _INDEX, index)
-    return _find_by(index, index.routes, scope) or _NOTHING, index
+    return _find_by(index, index.routes, scope) or _NOTHING
 
 
 def _select_included(included: Any, routes: Sequence[Any], scope: Scope) -> Found:
@@ -376,7 +378,7 @@ def _find_by(index: RouteIndex, routes: Sequence[Any], scope: Scope) -> Found | 
     `None` if a route that is asked is not the one that was indexed.
     """
     partial = None
-    indexed, kinds, is_plain = index.routes, index.kinds, index.is_plain
+    indexed, kinds, is_plain, known = index.routes, index.kinds, index.is_plain, index.known
     for position in index.all if index.is_short else index.positions(get_route_path(scope)):
         route = routes[position]
         if route is not indexed[position]:
@@ -387,12 +389,12 @@ def _find_by(index: RouteIndex, routes: Sequence[Any], scope: Scope) -> Found | 
             if match is _NONE:
                 continue
             # As Selection(...), which costs twice as much.
-            found: Selection | None = _make(Selection, (match, child_scope, route, route, route, ()))
+            found: Selection | None = _make(Selection, (match, child_scope, route, route, route, (), known))
         elif kind is Kind.INCLUDED:
             found, is_plain_inside = _match_included(route, scope)
             is_plain = is_plain and is_plain_inside
         else:
-            found = _match_effective(route, scope)
+            found = _match_effective(route, scope, known)
         if found is None:
             continue
         if found.match is _FULL:
@@ -401,12 +403,13 @@ def _find_by(index: RouteIndex, routes: Sequence[Any], scope: Scope) -> Found | 
     return partial, is_plain, len(routes)
 
 
-def _match_effective(context: Any, scope: Scope) -> Selection | None:
+def _match_effective(context: Any, scope: Scope, known: dict[int, Known]) -> Selection | None:
     match, child_scope = fastapi_routers.match_effective(context, scope)
     if match is Match.NONE:
         return None
     handler = context.starlette_route or context.original_route
-    return Selection(match, child_scope, handler, context.original_route, context.starlette_route or context, ())
+    matched = context.starlette_route or context
+    return Selection(match, child_scope, handler, context.original_route, matched, (), known)
 
 
 def _match_included(included: Any, scope: Scope) -> tuple[Selection | None, bool]:
@@ -420,7 +423,7 @@ def _match_included(included: Any, scope: Scope) -> tuple[Selection | None, bool
     match, child_scope = included.matches(dict(scope))
     if match is Match.NONE:
         return None, False
-    return Selection(match, child_scope, included, included, included, (router,)), False
+    return Selection(match, child_scope, included, included, included, (router,), {}), False
 
 
 def _classify(route: Any) -> tuple[Kind, Any]:
@@ -443,7 +446,7 @@ def _is_plain(route: Any, name: str) -> bool:
     # Not by vars(route): CPython keeps the attributes of an object whose __dict__ was asked for where every later read,
     # the framework's own included, takes twice as long.
     function = getattr(getattr(route, name, None), "__func__", None)
-    return function in _OWN_FUNCTIONS[name] or any(function is getattr(cls, name) for cls in fastapi_routers.routes())
+    return function in _OWN_FUNCTIONS[name] or function in [getattr(cls, name) for cls in fastapi_routers.routes()]
 
 
 _OWN_FUNCTIONS: Final = {

@@ -208,8 +208,13 @@ def own_kinds(ran: Recorder) -> ASGIApp:
     by_instance.get("/x")(yes(ran.endpoint("by instance")))
     vars(by_instance)["matches"] = lambda scope: (Match.FULL if scope["path"] == "/by-instance" else Match.NONE, {})
     vars(by_instance)["handle"] = by_instance.routes[0].handle
+    only_matches, only_handles = APIRouter(), APIRouter()
+    only_matches.get("/never")(yes(ran.endpoint("never")))
+    vars(only_matches)["matches"] = lambda scope: (Match.NONE, {})
+    only_handles.get("/handles")(no(ran.endpoint("never")))
+    vars(only_handles)["handle"] = by_instance.routes[0].handle
     app = FastAPI()
-    for each in (router, handles, gives_way, own, by_instance):
+    for each in (router, handles, gives_way, own, by_instance, only_matches, only_handles):
         app.include_router(each)
     for number in range(6):
         app.get(f"/free/{number}")(no(ran.endpoint("free")))
@@ -304,6 +309,8 @@ BUILDS: dict[Build, list[Row]] = {
         at("POST /way", NOTHING, status=405),
         at("GET /own", REQUIRED, "own"),
         at("GET /by-instance", UNANNOTATED, "by instance"),
+        at("GET /never", NOTHING),
+        at("GET /handles", UNANNOTATED, "by instance"),
     ],
     root_path_outside: [
         *of_three("/api"),
