@@ -125,12 +125,13 @@ def _name_of(target: Any) -> str:
 
 def find_annotation(target: object) -> Annotation | None:
     """Return the annotation of an endpoint or a group, looked for below partials and `functools.wraps` wrappers too."""
-    for _ in range(_MAX_LAYERS):
+    layers = 0
+    while True:
         found = getattr(target, _ATTRIBUTE, None)
         if type(found) is Annotation:  # an object that answers every attribute is not annotated by that
             return found
         inner = target.func if isinstance(target, functools.partial) else getattr(target, "__wrapped__", None)
-        if inner is None:
+        if inner is None or layers == _MAX_LAYERS:
             return None
         target = inner
-    return None
+        layers += 1

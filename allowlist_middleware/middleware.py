@@ -34,7 +34,7 @@ from allowlist_middleware.startup import make_summary, require_annotated, survey
 OnDecision = Callable[[Decision], object]
 
 _WEBSOCKET: Final = "WEBSOCKET"
-_DEBUG: Final = logging.DEBUG
+_DEBUG, _WARNING = logging.DEBUG, logging.WARNING
 _make: Final = tuple.__new__
 _JUDGED: Final = ("http", "websocket")
 
@@ -122,11 +122,15 @@ class AllowListMiddleware(metaclass=MadeLate):
         operation = self._placement.find_operation(scope)
         rule = find_rule(operation, method)
         scope[DECISION] = decision = self._make_decision(method, path, found, rule, operation.template)
-        self._report(decision, found, scope)
-        if decision.allowed and operation.is_direct:
+        if self._on_decision is not None or logger.isEnabledFor(_DEBUG if decision.allowed else _WARNING):
+            self._report(decision, found, scope)
+        if not (decision.allowed or self.report_only):
+            await send_refusal(decision, self.find_denial(operation, method), scope, receive, send, method)
+        elif operation.is_direct or not decision.allowed:
             await self.app(scope, receive, send)
         else:
-            await self._follow(Call(scope, receive, send, method, path), found, rule, operation, decision)
+            call = Call(scope, receive, send, method, path)
+            await Passage(self, call, found, rule, operation, decision).run(self.app)
 
     async def _look_closer(self, scope: Scope) -> Decision | Caller:
         """Return the decision about a caller that needs no operation for it, or the caller."""
@@ -141,15 +145,6 @@ class AllowListMiddleware(metaclass=MadeLate):
             raise RuntimeError(f"AllowListMiddleware cannot judge a scope of type {quote(scope['type'])}")
         source = self._callers.source
         await run_with_source(source, self.app, scope, receive, send, lambda: self._find_refusal_to_start(scope))
-
-    async def _follow(self, call: Call, caller: Caller, rule: Rule, operation: Operation, decision: Decision) -> None:
-        """Refuse a call, or let it pass and stay with it until it has arrived where it was judged to go."""
-        if decision.allowed:
-            await Passage(self, call, caller, rule, operation, decision).run(self.app)
-        elif self.report_only:
-            await self.app(call.scope, call.receive, call.send)
-        else:
-            await self.refuse(call, decision, operation)
 
     def decide(self, call: Call, caller: Caller, rule: Rule, operation: Operation) -> Decision:
         """Return the decision about a caller and the operation its call arrived at, reported."""
@@ -208,7 +203,7 @@ class AllowListMiddleware(metaclass=MadeLate):
         return self._proxies
 
     def _report(self, decision: Decision, caller: Caller | None, scope: Scope) -> None:
-        level = logging.DEBUG if decision.allowed else logging.WARNING
+        level = _DEBUG if decision.allowed else _WARNING
         if logger.isEnabledFor(level):
             ending = "" if caller is None or decision.allowed else find_ending(decision, caller, self._proxies, scope)
             write(level, make_line(decision, ending), make_extra(decision))

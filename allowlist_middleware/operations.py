@@ -100,12 +100,14 @@ def find_rule(operation: Operation, method: str) -> Rule:
 
 def find_denial(operation: Operation, method: str) -> Denial | None:
     """Return the nearest denial an annotation carries, whichever annotation rules."""
-    names = _method_names(operation, method) if isinstance(operation.endpoint, _LEADS_TO_CLASS) else _ITSELF
-    for name in names:
-        for place in _places(operation, name):
-            annotation = find_annotation(place)
-            if annotation is not None and annotation.denial is not None:
-                return annotation.denial
+    if isinstance(operation.endpoint, _LEADS_TO_CLASS):
+        places = tuple(place for name in _method_names(operation, method) for place in _places(operation, name))
+    else:
+        places = operation.places
+    for place in places:
+        annotation = find_annotation(place)
+        if annotation is not None and annotation.denial is not None:
+            return annotation.denial
     return None
 
 

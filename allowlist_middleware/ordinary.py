@@ -13,7 +13,7 @@ from typing import Final
 from starlette.types import Scope
 
 from allowlist_middleware.callers import Caller
-from allowlist_middleware.credentials import MAX_AUTHORIZATION, mentions_basic
+from allowlist_middleware.credentials import MAX_AUTHORIZATION
 from allowlist_middleware.networks import ANYWHERE, pton
 from allowlist_middleware.policy import Decision, Reason, Standing
 from allowlist_middleware.sources.memory import AllowLists
@@ -40,7 +40,8 @@ def judge_ordinary(scope: Scope, lists: AllowLists, report_only: bool) -> Decisi
         address, port = scope["client"]
         packed = pton(AF_INET, address)
         if line is None or line[:6] != b"Basic ":
-            if port == 0 or (line is not None and mentions_basic(line)):
+            # What may mention Basic, in whatever letters, takes a closer look.
+            if port == 0 or (line is not None and (b"basic" in line.lower() or not line.isascii())):
                 return None
             return _make(Caller, (_NO_CLIENT, None, address, None))
         token = line[6:]

@@ -13,6 +13,7 @@ from allowlist_middleware import fastapi_routers
 from allowlist_middleware.operations import Enclosure, Operation, find_rule
 from allowlist_middleware.references import find_reference
 from allowlist_middleware.routing import (
+    find_known,
     find_operation,
     find_operation_from,
     leads_straight_to,
@@ -57,6 +58,8 @@ class Placement:
             start = self.find_start(scope)
         if start.enclosure is not None:
             is_direct = leads_straight_to(start.enclosure.router, self._middleware.app)
+            if is_direct and (operation := find_known(start.enclosure, scope)) is not None:
+                return operation
             return find_operation_from(start.enclosure, scope, is_direct=is_direct)
         found = [self._find_held_by(holder, scope) for holder in start.holders]
         if len(found) == 1:

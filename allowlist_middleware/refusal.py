@@ -16,6 +16,8 @@ from allowlist_middleware.log_line import write
 from allowlist_middleware.policy import Decision
 
 _POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1
+_HTTP: Final = ("http.response.start", "http.response.body")
+_WEBSOCKET: Final = tuple(f"websocket.{name}" for name in _HTTP)
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
@@ -26,17 +28,13 @@ async def send_refusal(
     if scope["type"] == "websocket" and "websocket.http.response" not in (scope.get("extensions") or ()):
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
         return
-    if denial is None or not await _send_own(decision, denial, scope, receive, send, method):
-        await _send_documented(decision, scope, send, method)
-
-
-async def _send_documented(decision: Decision, scope: Scope, send: Send, method: str) -> None:
-    prefix = "websocket." if scope["type"] == "websocket" else ""
+    if denial is not None and await _send_own(decision, denial, scope, receive, send, method):
+        return
     status_code = decision.status_code or 403
     body = make_body(status_code, decision.request_id or "")
-    headers = make_headers(status_code, body)
-    await send({"type": f"{prefix}http.response.start", "status": status_code, "headers": headers})
-    await send({"type": f"{prefix}http.response.body", "body": b"" if method == "HEAD" else body})
+    start, rest = _HTTP if scope["type"] == "http" else _WEBSOCKET
+    await send({"type": start, "status": status_code, "headers": make_headers(status_code, body)})
+    await send({"type": rest, "body": b"" if method == "HEAD" else body})
 
 
 async def _send_own(

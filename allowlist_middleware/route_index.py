@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from operator import is_
 from typing import Any, Final
@@ -23,6 +23,9 @@ class Kind(Enum):
     INCLUDED = auto()
 
 
+Chain = tuple[list[int], ...]
+"""The positions of routes under a key and under each shorter one that it begins with, ascending in each."""
+
 Classify = Callable[[Any], tuple[Kind, Any]]
 """Returns the kind of a route, and the object whose `path_regex` must match for it to match, or `None`."""
 
@@ -31,12 +34,12 @@ class RouteIndex:
     """The positions of the routes that could match a path, in the order of the router.
 
     A route stands under the literal text its regular expression begins with, cut at the last slash. It can match a
-    path only if that text is where the path begins, so looking up every beginning of the path finds all that can.
+    path only if that text is where the path begins, so the longest such beginning leads to all that can.
     """
 
     __slots__ = (
-        "_buckets",
         "_carriers",
+        "_chains",
         "_depth",
         "_patterns",
         "_positions",
@@ -44,6 +47,7 @@ class RouteIndex:
         "all",
         "is_plain",
         "is_short",
+        "is_uniform",
         "kinds",
         "known",
         "routes",
@@ -55,27 +59,30 @@ class RouteIndex:
         self._positions: list[int] = []
         self._carriers: list[Any] = []
         self._patterns: list[re.Pattern[str]] = []
-        self._buckets: dict[str, list[int]] = {}
         self.kinds: list[Kind] = []
         self.is_plain = True
         """Whether the match of every route depends on its regular expression and the methods alone, but for those
         of included routers, of which their own index tells."""
         self.known: dict[int, Any] = {}
         """By the id of what matched, what is known of it; the routes are kept alive, so that ids stay theirs."""
+        buckets: dict[str, list[int]] = {}
         for position, route in enumerate(self.routes):
             kind, carrier = classify(route)
             key = "" if carrier is None else _key_of(carrier.path_regex)
             self.kinds.append(kind)
             self.is_plain &= carrier is not None or kind is Kind.INCLUDED
-            self._buckets.setdefault(key, []).append(position)
+            buckets.setdefault(key, []).append(position)
             if key:
                 self._positions.append(position)
                 self._carriers.append(carrier)
                 self._patterns.append(carrier.path_regex)
+        self.is_uniform = self.is_plain and Kind.INCLUDED not in self.kinds and Kind.EFFECTIVE not in self.kinds
+        """Whether it is plain and holds nothing but routes."""
         self.all = range(len(self.routes))
         self.is_short = len(self.routes) <= _WORTHWHILE
         """Whether all are asked, because that takes no longer than to look up which could match."""
-        self._depth = max((key.count("/") for key in self._buckets), default=0)
+        self._chains = {key: tuple([buckets[one] for one in _beginnings(key) if one in buckets]) for key in buckets}
+        self._depth = max((key.count("/") for key in buckets), default=0)
 
     def is_of(self, routes: Sequence[Any]) -> bool:
         """Return whether it was made of this very list, which says all of one that is never changed in place."""
@@ -83,20 +90,27 @@ class RouteIndex:
 
     def positions(self, path: str) -> Sequence[int]:
         """Return the positions of all routes that could match, ascending; the work is bounded by the routes' depth."""
-        buckets = self._buckets
-        keys = ["", path + "$"]
+        chains = self._chains
+        chain = chains.get(path + "$")
+        if chain is None:
+            chain = self._find_chain(path)
         if path[-1:] == "\n":  # "$" matches before one trailing newline too
-            keys.append(path[:-1] + "$")
-        end = 0
-        for _ in range(self._depth):
-            end = path.find("/", end) + 1
-            if not end:
-                break
-            keys.append(path[:end])
-        found = [buckets[key] for key in keys if key in buckets]
-        if len(found) == 1:
-            return found[0]
-        return sorted([position for bucket in found for position in bucket])
+            chain = (*chain, *self._find_chain(path), *chains.get(path[:-1] + "$", ()))
+        return chain[0] if len(chain) == 1 else sorted({position for bucket in chain for position in bucket})
+
+    def _find_chain(self, path: str) -> Chain:
+        """Return the chain of the longest key that a path begins with."""
+        chains = self._chains
+        end = len(path)
+        if path.count("/") > self._depth:
+            end = 0
+            for _ in range(self._depth):
+                end = path.find("/", end) + 1
+        while end := path.rfind("/", 0, end) + 1:
+            if (chain := chains.get(path[:end])) is not None:
+                return chain
+            end -= 1
+        return chains.get("", ())
 
     def is_current(self, routes: Sequence[Any], stop: int) -> bool:
         """Return whether the first `stop` routes are those indexed, each with the regular expression it had then."""
@@ -107,6 +121,16 @@ class RouteIndex:
         pruned = bisect_left(self._positions, stop)
         patterns = [carrier.path_regex for carrier in self._carriers[:pruned]]
         return patterns == (self._patterns if pruned == len(self._patterns) else self._patterns[:pruned])
+
+
+def _beginnings(key: str) -> Iterator[str]:
+    """Yield the keys that every path of a key has in common with it: up to each slash, and the key itself."""
+    yield ""
+    for position, character in enumerate(key):
+        if character == "/" and position + 1 < len(key):
+            yield key[: position + 1]
+    if key:
+        yield key
 
 
 def _key_of(regex: re.Pattern[str]) -> str:

@@ -77,6 +77,17 @@ class Known:
     path_format: str
     handle: Any
 
+    def holds(self, enclosure: Enclosure, child_scope: Scope, handler: Any, matched: Any) -> bool:
+        """Return whether all of that is still so."""
+        return (
+            enclosure is self.enclosure
+            and enclosure.router.middleware_stack is self.stack
+            and child_scope.get("endpoint") is self.endpoint
+            and matched.app is self.app
+            and matched.path_format is self.path_format
+            and getattr(handler.handle, "__func__", None) is self.handle
+        )
+
 
 class Guard:
     """What stands before the matching of a router, known by its type: wrappers answer for the attributes of others."""
@@ -96,6 +107,33 @@ def find_operation(app: Any, scope: Scope, groups: tuple[Any, ...]) -> Operation
     return Way(groups, "", is_direct=False).into(app, scope)
 
 
+def find_known(enclosure: Enclosure, scope: Scope) -> Operation | None:
+    """Return the operation a call is directly for if it is known and all that it followed from still holds.
+
+    This is `find_operation_from` with nothing left but the checks, for calls of which there are many: in a router with
+    routes alone, whose matches depend on their regular expressions and methods.
+    """
+    router = enclosure.router
+    routes = router.routes
+    index: RouteIndex | None = getattr(router, _INDEX, None)
+    if index is None or not index.is_uniform or len(routes) != len(index.routes):
+        return None
+    if scope.get("endpoint") is not enclosure.endpoint or type(router).__call__ is not Router.__call__:
+        return None
+    indexed = index.routes
+    for position in index.all if index.is_short else index.positions(get_route_path(scope)):
+        route = routes[position]
+        if route is not indexed[position]:
+            return None
+        match, child_scope = route.matches(scope)
+        if match is _FULL:
+            known = index.known.get(id(route))
+            if known is None or not known.holds(enclosure, child_scope, route, route):
+                return None
+            return known.operation if index.is_short or index.is_current(routes, position + 1) else None
+    return None
+
+
 def find_operation_from(enclosure: Enclosure, scope: Scope, *, is_direct: bool = False) -> Operation:
     """Return the operation that would serve the call from a router on; direct if nothing stands before the router."""
     router, groups, template, endpoint = enclosure
@@ -103,19 +141,11 @@ def find_operation_from(enclosure: Enclosure, scope: Scope, *, is_direct: bool =
         enclosure = enclosure._replace(endpoint=scope.get("endpoint"))
     selection, is_plain, _ = _select(router, router.routes, scope)
     is_direct = is_direct and is_plain and type(router).__call__ is Router.__call__
-    stack = router.middleware_stack
     if is_direct and selection is not None and (known := selection.known.get(id(selection.matched))) is not None:
         match, child_scope, handler, _, matched, _, _ = selection
-        if (  # in place, because of a call that is known nothing is left but these checks
-            match is _FULL
-            and enclosure is known.enclosure
-            and stack is known.stack
-            and child_scope.get("endpoint") is known.endpoint
-            and matched.app is known.app
-            and matched.path_format is known.path_format
-            and getattr(handler.handle, "__func__", None) is known.handle
-        ):
+        if match is _FULL and known.holds(enclosure, child_scope, handler, matched):
             return known.operation
+    stack = router.middleware_stack
     is_direct = is_direct and is_matching_of(stack, router)
     operation = Way(groups, template, is_direct=is_direct).on(enclosure, selection, scope)
     if selection is not None and operation.is_direct and operation.is_served and len(operation.enclosures) == 1:
