@@ -15,7 +15,7 @@ from starlette.types import Scope
 from allowlist_middleware.credentials import UnreadableCredentials, basic_client, find_client_id, is_client_id
 from allowlist_middleware.errors import quote_type
 from allowlist_middleware.log_line import write
-from allowlist_middleware.networks import ANYWHERE, AllowList, find_address, find_packed, format_packed
+from allowlist_middleware.networks import ANYWHERE, KINDS, AllowList, find_address, find_packed, format_packed
 from allowlist_middleware.policy import Standing
 from allowlist_middleware.proxies import TrustedProxies
 from allowlist_middleware.sources import Source
@@ -67,7 +67,7 @@ class Callers:
             write(logging.DEBUG, "allow_lists: the look-up failed", exc_info=True)
             return Caller(Standing.LOOKUP_FAILED, client_id, address, _explain_failure(error))
         # By its type: what only says that it is an allow list may answer anything.
-        if allow_list is not None and type(allow_list) is not AllowList:
+        if allow_list is not None and type(allow_list) not in KINDS:
             failure = f"returned {quote_type(allow_list)}, which is neither an AllowList nor None"
             return Caller(Standing.LOOKUP_FAILED, client_id, address, failure)
         return Caller(_stand(allow_list, packed), client_id, address, None)

@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from allowlist_middleware.callers import Caller
 from allowlist_middleware.credentials import MAX_AUTHORIZATION
-from allowlist_middleware.networks import ANYWHERE, pton
+from allowlist_middleware.networks import ANYWHERE, AllowList, pton
 from allowlist_middleware.policy import Decision, Reason, Standing
 from allowlist_middleware.sources.memory import AllowLists
 
@@ -61,6 +61,10 @@ def judge_ordinary(scope: Scope, lists: AllowLists, report_only: bool) -> Decisi
         and allow_list is not ANYWHERE
     ):
         return None
-    if not bisect_right(allow_list._ipv4, packed) & 1:  # noqa: SLF001 - as `admits`, without the call
+    if type(allow_list) is AllowList:
+        is_listed = bisect_right(allow_list._ipv4, packed) & 1  # noqa: SLF001 - as `admits`, without the call
+    else:
+        is_listed = allow_list.admits(packed)
+    if not is_listed:
         return _make(Caller, (_NOT_ON_LIST, client_id, address, None))
     return _make(Decision, (True, report_only, _ON_LIST, None, client_id, address, method, scope["path"], None, None))

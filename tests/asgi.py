@@ -20,6 +20,8 @@ INSIDE = ("192.0.2.1", 50000)
 """A peer on the list of `acme`."""
 OUTSIDE = ("198.51.100.1", 50000)
 """A peer on no list but that of `partner`, who may call from anywhere."""
+EVEN = [f"192.168.{number >> 7}.{number % 128 * 2}" for number in range(1 << 15)]
+"""Entries of so many runs that their list is of the long kind."""
 LISTS = {"acme": ["192.0.2.0/24", "2001:db8::/32"], "retired": []}
 
 REFUSED = (401, 403, 503)

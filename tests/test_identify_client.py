@@ -32,7 +32,7 @@ from allowlist_middleware import (
     respects_allow_list,
 )
 from allowlist_middleware.sources import Source
-from tests.asgi import INSIDE, LISTS, OUTSIDE, Answer, basic, call, connect
+from tests.asgi import EVEN, INSIDE, LISTS, OUTSIDE, Answer, basic, call, connect
 
 pytestmark = pytest.mark.anyio
 
@@ -458,6 +458,13 @@ async def test_none_means_that_there_is_no_such_client() -> None:
     app = application(allow_lists=Returning(None))
     answer = await call(app, "/required", headers=basic("acme"))
     assert (answer.status, answer.decision.reason) == (403, Reason.UNKNOWN_CLIENT)
+
+
+@pytest.mark.parametrize(("address", "reason"), [("192.168.0.2", Reason.ON_LIST), ("192.168.0.3", Reason.NOT_ON_LIST)])
+async def test_a_long_list_is_an_allow_list_like_any_other(address: str, reason: Reason) -> None:
+    for source in (Returning(AllowList(EVEN)), AllowLists({"acme": EVEN})):
+        answer = await call(application(allow_lists=source), "/required", headers=basic("acme"), client=(address, 1))
+        assert answer.decision.reason is reason
 
 
 class Stopped(BaseException):

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from allowlist_middleware import networks as module
 from allowlist_middleware.errors import AllowListError
 from allowlist_middleware.networks import (
     ANYWHERE,
     AllowList,
+    LongAllowList,
     canonical_ntop,
     find_packed,
     format_packed,
@@ -22,6 +24,7 @@ from allowlist_middleware.networks import (
     prefer,
     strict_pton,
 )
+from tests.asgi import EVEN
 from tests.vectors import judge, load
 
 if TYPE_CHECKING:
@@ -385,6 +388,50 @@ def test_no_ipv6_entry_holds_a_mapped_address() -> None:
 )
 def test_text_and_address_objects_can_be_contained(value: object, inside: bool) -> None:
     assert (value in AllowList(["192.0.2.0/24", "2001:db8::/32"])) is inside
+
+
+# Long lists: the other kind of allow list differs in nothing but how it searches
+
+
+def lengthened(entries: list[str]) -> AllowList:
+    """Return the list as it would be if it were long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_LONG", 0)
+        return AllowList(entries)
+
+
+def test_a_list_is_long_from_65536_bounds_on() -> None:
+    assert type(AllowList(EVEN)) is LongAllowList
+    assert type(AllowList(EVEN[1:])) is AllowList
+    assert type(ANYWHERE) is AllowList
+
+
+def test_a_long_list_contains_its_addresses_and_no_others() -> None:
+    allow_list = AllowList([*EVEN, "2001:db8::/32"])
+    assert all(text in allow_list for text in EVEN)
+    assert not any(f"{text[:-1]}{int(text[-1]) + 1}" in allow_list for text in EVEN)
+    outside = ["0.0.0.0", "192.167.255.255", "192.169.0.0", "255.255.255.255", "2001:db9::", "192.168.0.00", "x", ""]
+    assert not any(text in allow_list for text in outside)
+    assert "2001:db8::1" in allow_list
+    assert "::ffff:192.168.0.2" in allow_list
+    assert ipaddress.ip_address("192.168.255.254") in allow_list
+    assert ipaddress.ip_address("192.168.255.255") not in allow_list
+    assert None not in allow_list
+    assert pickle.loads(pickle.dumps(allow_list)) == allow_list
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(networks(), max_size=8), st.data())
+def test_a_long_list_says_what_a_short_one_says(among: list[Network], data: st.DataObject) -> None:
+    entries = [str(network) for network in among]
+    short, long = AllowList(entries), lengthened(entries)
+    assert (type(short), type(long)) == (AllowList, LongAllowList)
+    assert long == short
+    assert hash(long) == hash(short)
+    for _ in range(20):
+        address = unmapped(data.draw(addresses_near(among)))
+        inside = address in short
+        assert (address in long, str(address) in long, long.admits(address.packed)) == (inside, inside, inside)
 
 
 # The value

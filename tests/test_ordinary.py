@@ -14,11 +14,13 @@ from allowlist_middleware.callers import Caller, Callers
 from allowlist_middleware.ordinary import judge_ordinary
 from allowlist_middleware.policy import Standing
 from allowlist_middleware.proxies import TrustedProxies
-from tests.asgi import INSIDE, OUTSIDE
+from tests.asgi import EVEN, INSIDE, OUTSIDE
 
 law = settings(deadline=None, max_examples=400)
 
-CALLERS = AllowLists({"acme": ["192.0.2.0/24", "2001:db8::/32"], "partner": ANYWHERE, "retired": []})
+CALLERS = AllowLists(
+    {"acme": ["192.0.2.0/24", "2001:db8::/32"], "partner": ANYWHERE, "retired": [], "long": EVEN},
+)
 OTHERS = AllowLists({"acme": ["192.0.2.0/24"]}, others=["198.51.100.0/24"])
 
 
@@ -58,6 +60,8 @@ def find_at_length(scope: dict[str, Any], lists: AllowLists) -> Caller:
         (make_scope(OUTSIDE), Standing.NO_CLIENT),
         (make_scope(OUTSIDE, b"Bearer token"), Standing.NO_CLIENT),
         (make_scope(OUTSIDE, b""), Standing.NO_CLIENT),
+        (make_scope(("192.168.0.2", 50000), basic("long:secret")), Standing.ON_LIST),
+        (make_scope(("192.168.0.3", 50000), basic("long:secret")), Standing.NOT_ON_LIST),
     ],
 )
 def test_an_ordinary_caller_is_told_at_once(scope: dict[str, Any], standing: Standing) -> None:
