@@ -118,7 +118,7 @@ def find_known(enclosure: Enclosure, scope: Scope) -> Operation | None:
     index: RouteIndex | None = getattr(router, _INDEX, None)
     if index is None or not index.is_uniform or len(routes) != len(index.routes):
         return None
-    if scope.get("endpoint") is not enclosure.endpoint or type(router).__call__ is not Router.__call__:
+    if type(router).__call__ is not Router.__call__:
         return None
     indexed = index.routes
     for position in index.all if index.is_short else index.positions(get_route_path(scope)):
@@ -137,8 +137,6 @@ def find_known(enclosure: Enclosure, scope: Scope) -> Operation | None:
 def find_operation_from(enclosure: Enclosure, scope: Scope, *, is_direct: bool = False) -> Operation:
     """Return the operation that would serve the call from a router on; direct if nothing stands before the router."""
     router, groups, template, endpoint = enclosure
-    if scope.get("endpoint") is not endpoint:
-        enclosure = enclosure._replace(endpoint=scope.get("endpoint"))
     selection, is_plain, _ = _select(router, router.routes, scope)
     is_direct = is_direct and is_plain and type(router).__call__ is Router.__call__
     if is_direct and selection is not None and (known := selection.known.get(id(selection.matched))) is not None:
@@ -147,12 +145,15 @@ def find_operation_from(enclosure: Enclosure, scope: Scope, *, is_direct: bool =
             return known.operation
     stack = router.middleware_stack
     is_direct = is_direct and is_matching_of(stack, router)
-    operation = Way(groups, template, is_direct=is_direct).on(enclosure, selection, scope)
+    entered = scope.get("endpoint")
+    way = Way(groups, template, is_direct=is_direct)
+    operation = way.on(enclosure if entered is endpoint else enclosure._replace(endpoint=entered), selection, scope)
     if selection is not None and operation.is_direct and operation.is_served and len(operation.enclosures) == 1:
         _, child_scope, handler, _, matched, _, remembered = selection
         endpoint, handle = child_scope.get("endpoint"), getattr(handler.handle, "__func__", None)
-        known = Known(operation, enclosure, stack, endpoint, matched.app, matched.path_format, handle)
-        remembered[id(matched)] = known
+        if endpoint is not None:
+            known = Known(operation, enclosure, stack, endpoint, matched.app, matched.path_format, handle)
+            remembered[id(matched)] = known
     return operation
 
 

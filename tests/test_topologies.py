@@ -1146,6 +1146,13 @@ def a_route_removed(app: AppClass, ran: Recorder) -> Changing:
     return Changing(judged(application), lambda: application.routes.remove(old))
 
 
+def the_last_of_few_routes_removed(app: AppClass, ran: Recorder) -> Changing:
+    route = Route("/x", no(ran.endpoint("old")))
+    application = app(routes=[route])
+    application.router.routes[:] = [route]
+    return Changing(judged(application), application.router.routes.clear)
+
+
 def all_routes_replaced(app: AppClass, ran: Recorder) -> Changing:
     application = app(routes=[*fillers(ran), Route("/x", no(ran.endpoint("old")))])
     new = [*fillers(ran), Route("/x", yes(ran.endpoint("new")))]
@@ -1256,6 +1263,16 @@ def an_exception_handler_wrapped(app: AppClass, ran: Recorder) -> Changing:
     return Changing(application, lambda: setattr(ours.app, "app", rewriting))
 
 
+def a_router_given_its_own_call(app: AppClass, ran: Recorder) -> Changing:
+    application = app(routes=[Route("/x", no(ran.endpoint("old"))), Route("/y", yes(ran.endpoint("new")))])
+
+    async def call(router: Router, scope: Scope, receive: Receive, send: Send) -> None:
+        await Router.__call__(router, {**scope, "path": "/y"}, receive, send)
+
+    own = type("OwnCall", (type(application.router),), {"__call__": call})
+    return Changing(judged(application), lambda: setattr(application.router, "__class__", own))
+
+
 def the_endpoint_of_a_route_exchanged(app: AppClass, ran: Recorder) -> Changing:
     route, new = Route("/x", no(ran.endpoint("old"))), Route("/x", yes(ran.endpoint("new")))
 
@@ -1283,6 +1300,7 @@ CHANGES: dict[Callable[[AppClass, Recorder], Changing], tuple[Row, Row]] = {
     a_route_replaced_by_an_equal_one: (OLD, at("GET /x", REQUIRED, "old")),
     a_route_replaced_by_another: (OLD, NEW),
     a_route_removed: (OLD, NEW),
+    the_last_of_few_routes_removed: (OLD, at("GET /x", NOTHING)),
     all_routes_replaced: (OLD, NEW),
     routes_turned_round: (OLD, NEW),
     a_few_routes_turned_round: (OLD, NEW),
@@ -1300,6 +1318,7 @@ CHANGES: dict[Callable[[AppClass, Recorder], Changing], tuple[Row, Row]] = {
     a_mounted_application_wrapped: (at("GET /x/y", IGNORES, "old"), at("GET /x/y", UNANNOTATED, "new")),
     the_router_exchanged: (at("GET /x", REQUIRED, "old"), at("GET /x", REQUIRED, "old")),
     an_exception_handler_wrapped: (OLD, at("GET /x", REQUIRED, "new")),
+    a_router_given_its_own_call: (OLD, at("GET /x", REQUIRED, "new")),
     the_endpoint_of_a_route_exchanged: (OLD, NEW),
     the_endpoint_of_a_route_said_to_be_another: (OLD, at("GET /x", REQUIRED, "old")),
     an_application_put_into_a_route: (OLD, NEW),
