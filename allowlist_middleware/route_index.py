@@ -95,7 +95,7 @@ class RouteIndex:
         if chain is None:
             chain = self._find_chain(path)
         if path[-1:] == "\n":  # "$" matches before one trailing newline too
-            chain = (*chain, *self._find_chain(path), *chains.get(path[:-1] + "$", ()))
+            chain = (*chain, *chains.get(path[:-1] + "$", ()))
         return chain[0] if len(chain) == 1 else sorted({position for bucket in chain for position in bucket})
 
     def _find_chain(self, path: str) -> Chain:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from starlette.routing import compile_path
 
 from allowlist_middleware.route_index import Kind, RouteIndex
+from tests.bounded import bounded
 
 law = settings(deadline=None, max_examples=400)
 
@@ -113,13 +114,15 @@ def test_no_route_that_matches_is_dropped(regexes: list[re.Pattern[str] | None],
         ("/r/9999", []),
         ("/R/7", []),
         ("", []),
-        ("/" * 100_000, []),
+        ("/" * 500_000, []),
     ],
 )
 def test_few_of_many_routes_are_asked(path: str, asked: list[int]) -> None:
     literal = [compile_path(f"/r/{number}")[0] for number in range(500)]
     parameters = [compile_path(f"/r/{number}/{{x}}")[0] for number in range(500)]
-    assert list(index_of(*literal, *parameters).positions(path)) == asked
+    index = index_of(*literal, *parameters)
+    with bounded():
+        assert list(index.positions(path)) == asked
 
 
 CHANGES: dict[str, tuple[Callable[[list[Any]], object], bool]] = {
