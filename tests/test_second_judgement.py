@@ -858,6 +858,17 @@ async def test_report_only_lets_a_rewritten_call_through_and_reports_it(hand: Ha
     assert answer.decision is decisions[-1]
 
 
+@pytest.mark.parametrize("hand", HANDS, ids=lambda hand: hand.__name__)
+async def test_report_only_reports_once_what_would_have_been_refused_at_once(hand: Hand) -> None:
+    ran, decisions = Recorder(), list[Decision]()
+    inner = Starlette(routes=[Route("/free", yes(ran.endpoint("free"))), Route("/to", no(ran.endpoint("to")))])
+    inner.add_middleware(lambda app: PlainClass(app, hand, to_path("/to")))
+    judged(inner, on_decision=decisions.append, report_only=True)
+    answer = await call(inner, "/free", client=OUTSIDE, headers=basic("acme"))
+    assert (answer.status, ran.ran) == (200, ["to"])
+    assert [(one.allowed, one.reason) for one in decisions] == [(False, Reason.NOT_ON_LIST)]
+
+
 async def test_the_decision_of_the_innermost_instance_stays_in_the_scope() -> None:
     ran = Recorder()
     inner = Starlette(routes=[Route("/x", optional(ran.endpoint("x")))])
