@@ -124,7 +124,7 @@ class AllowList:
             return bisect_right(self._ipv4, pton(AF_INET, address)) & 1 == 1
         except (OSError, ValueError, TypeError):
             packed = find_packed(str(address)) if isinstance(address, (str, IPv4Address, IPv6Address)) else None
-            return self is ANYWHERE if packed is None else self.admits(packed)
+            return packed is not None and self.admits(packed)
 
     def admits(self, packed: bytes) -> bool:
         """Return whether it contains an address that `find_packed` returned."""
@@ -139,33 +139,19 @@ class AllowList:
         return hash((self._ipv4, self._ipv6))
 
     def __repr__(self) -> str:
-        if self is ANYWHERE:
-            return "ANYWHERE"
         shown = [repr(entry) for entry in self.entries[:5]]
         if len(self.entries) > len(shown):
             shown.append(f"... ({len(self.entries)} entries)")
         return f"AllowList([{', '.join(shown)}])"
 
     def __reduce__(self) -> str | tuple[type[AllowList], tuple[tuple[str, ...]]]:
-        return "ANYWHERE" if self is ANYWHERE else (AllowList, (self.entries,))
+        return AllowList, (self.entries,)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"an AllowList is frozen; make another one instead of setting {name}")
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"an AllowList is frozen; make another one instead of deleting {name}")
-
-
-def parse_networks(entries: AllowList | Iterable[str], place: str = "") -> AllowList:
-    """Return the allow list of the entries; the message of an error begins with the place.
-
-    An allow list is returned as it is. Raises `AllowListError` for a wrong entry and `TypeError` for what is not a
-    collection of entries.
-    """
-    if isinstance(entries, AllowList):
-        return entries
-    written = tuple(entries) if isinstance(entries, (list, tuple)) else _parse_collection(entries, place)
-    return _make(written, *_pack(_merge([_find_run(entry) or _refuse(entry, place) for entry in written])))
 
 
 class LongAllowList(AllowList):  # type: ignore[misc]  # final for users: callers trust KINDS alone
@@ -175,6 +161,7 @@ class LongAllowList(AllowList):  # type: ignore[misc]  # final for users: caller
     """
 
     __slots__ = ("_starts",)
+    __qualname__ = AllowList.__qualname__  # as messages show it
 
     # By the first two bytes of an address, the number of bounds before those that begin with them.
     _starts: array[int]
@@ -195,26 +182,57 @@ class LongAllowList(AllowList):  # type: ignore[misc]  # final for users: caller
         return bisect_right(self._ipv4, packed, starts[beginning], starts[beginning + 1]) & 1 == 1
 
 
-KINDS: Final = (AllowList, LongAllowList)
+class Anywhere(AllowList):  # type: ignore[misc]  # as above
+    """The allow list that contains whatever is asked for."""
+
+    __slots__ = ()
+    __qualname__ = AllowList.__qualname__
+
+    def __contains__(self, address: object) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return "ANYWHERE"
+
+    def __reduce__(self) -> str:
+        return "ANYWHERE"
+
+
+KINDS: Final = (AllowList, LongAllowList, Anywhere)
 """The types of all allow lists: what is of another one may answer anything."""
+
+
+def parse_networks(entries: AllowList | Iterable[str], place: str = "") -> AllowList:
+    """Return the allow list of the entries; the message of an error begins with the place.
+
+    An allow list is returned as it is. Raises `AllowListError` for a wrong entry and `TypeError` for what is not a
+    collection of entries.
+    """
+    if isinstance(entries, AllowList):
+        return entries
+    written = tuple(entries) if isinstance(entries, (list, tuple)) else _parse_collection(entries, place)
+    ipv4, ipv6 = _pack(_merge([_find_run(entry) or _refuse(entry, place) for entry in written]))
+    allow_list: AllowList = _make(AllowList if len(ipv4) < _LONG else LongAllowList, written, ipv4, ipv6)
+    return allow_list
+
 
 _LONG: Final = 1 << 16  # bounds: from as many as there are beginnings on, their table is small beside the list
 _BEGINNINGS: Final = range(1 << 16)
 
 
-def _make(entries: tuple[str, ...], ipv4: tuple[bytes, ...], ipv6: tuple[bytes, ...]) -> AllowList:
-    is_long = len(ipv4) >= _LONG
-    allow_list, fill = object.__new__(LongAllowList if is_long else AllowList), object.__setattr__
+def _make(kind: type[AllowList], entries: tuple[str, ...], ipv4: tuple[bytes, ...], ipv6: tuple[bytes, ...]) -> Any:
+    allow_list, fill = object.__new__(kind), object.__setattr__
     fill(allow_list, "entries", entries)
     fill(allow_list, "_ipv4", ipv4)
     fill(allow_list, "_ipv6", ipv6)
-    if is_long:
+    if kind is LongAllowList:
         starts = [bisect_left(ipv4, beginning.to_bytes(2)) for beginning in _BEGINNINGS]
         fill(allow_list, "_starts", array("I", [*starts, len(ipv4)]))
     return allow_list
 
 
-ANYWHERE: Final = _make((), (b"",), (b"",))  # one run from before the first address, without an end
+# One run from before the first address, without an end.
+ANYWHERE: Final[AllowList] = _make(Anywhere, (), (b"",), (b"",))
 """The allow list that contains every address, known or not."""
 
 

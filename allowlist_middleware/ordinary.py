@@ -58,11 +58,12 @@ def judge_ordinary(scope: Scope, lists: AllowLists, report_only: bool) -> Decisi
         and b2a_base64(decoded, newline=False) == token
         and len(line) <= MAX_AUTHORIZATION
         and port != 0
-        and allow_list is not ANYWHERE
     ):
         return None
     if type(allow_list) is AllowList:
         is_listed = bisect_right(allow_list._ipv4, packed) & 1  # noqa: SLF001 - as `admits`, without the call
+    elif allow_list is ANYWHERE:
+        return None
     else:
         is_listed = allow_list.admits(packed)
     if not is_listed:
