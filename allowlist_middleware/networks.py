@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface
+from itertools import accumulate
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any, Final, NoReturn, TypeVar, final
 
@@ -212,27 +213,36 @@ def parse_networks(entries: AllowList | Iterable[str], place: str = "") -> Allow
         return entries
     written = tuple(entries) if isinstance(entries, (list, tuple)) else _parse_collection(entries, place)
     ipv4, ipv6 = _pack(_merge([_find_run(entry) or _refuse(entry, place) for entry in written]))
-    allow_list: AllowList = _make(AllowList if len(ipv4) < _LONG else LongAllowList, written, ipv4, ipv6)
+    if len(ipv4) < _LONG:
+        return _make(AllowList, written, ipv4, ipv6)
+    allow_list = _make(LongAllowList, written, ipv4, ipv6)
+    object.__setattr__(allow_list, "_starts", _count_beginnings(ipv4))
     return allow_list
 
 
 _LONG: Final = 1 << 16  # bounds: from as many as there are beginnings on, their table is small beside the list
-_BEGINNINGS: Final = range(1 << 16)
 
 
-def _make(kind: type[AllowList], entries: tuple[str, ...], ipv4: tuple[bytes, ...], ipv6: tuple[bytes, ...]) -> Any:
+def _make(
+    kind: type[AllowList], entries: tuple[str, ...], ipv4: tuple[bytes, ...], ipv6: tuple[bytes, ...]
+) -> AllowList:
     allow_list, fill = object.__new__(kind), object.__setattr__
     fill(allow_list, "entries", entries)
     fill(allow_list, "_ipv4", ipv4)
     fill(allow_list, "_ipv6", ipv6)
-    if kind is LongAllowList:
-        starts = [bisect_left(ipv4, beginning.to_bytes(2)) for beginning in _BEGINNINGS]
-        fill(allow_list, "_starts", array("I", [*starts, len(ipv4)]))
     return allow_list
 
 
+def _count_beginnings(bounds: tuple[bytes, ...]) -> array[int]:
+    """Return the number of bounds before those that begin with each two bytes, and of all of them at the end."""
+    counts = [0] * ((1 << 16) + 1)
+    for bound in bounds:
+        counts[(bound[0] << 8 | bound[1]) + 1] += 1
+    return array("I", accumulate(counts))
+
+
 # One run from before the first address, without an end.
-ANYWHERE: Final[AllowList] = _make(Anywhere, (), (b"",), (b"",))
+ANYWHERE: Final = _make(Anywhere, (), (b"",), (b"",))
 """The allow list that contains every address, known or not."""
 
 
