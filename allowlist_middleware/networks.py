@@ -12,7 +12,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface
 from itertools import accumulate
+from operator import itemgetter
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from struct import Struct
 from typing import Any, Final, NoReturn, TypeVar, final
 
 from allowlist_middleware.errors import AllowListError, quote
@@ -252,6 +254,8 @@ _IPV6: Final = 1 << 128
 _IPV6_END: Final = 2 << 128
 _MAPPED_BLOCK: Final = (_IPV6 + (0xFFFF << 32), _IPV6 + (0x10000 << 32))
 
+_read_ipv4: Final = Struct(">I").unpack  # as int.from_bytes, but quicker
+
 # By the text of the prefix length: no sign, space, leading zero or foreign digit is in the tables.
 _IPV4_SIZES: Final = {str(length): 1 << 32 - length for length in range(33)}
 _IPV6_SIZES: Final = {str(length): 1 << 128 - length for length in range(129)}
@@ -265,7 +269,7 @@ def _find_run(entry: object) -> tuple[int, int] | None:
     address, slash, length = entry.partition("/")
     try:
         if ":" not in address:
-            start = int.from_bytes(pton(AF_INET, address))
+            (start,) = _read_ipv4(pton(AF_INET, address))
             size = _IPV4_SIZES[length] if slash else 1
         else:
             start = _parse_number(address)
@@ -290,11 +294,14 @@ def _parse_number(address: str) -> int:
     return int.from_bytes(packed) + (0 if len(packed) == 4 else _IPV6)
 
 
+_FIRST: Final = itemgetter(0)
+
+
 def _merge(runs: list[tuple[int, int]]) -> list[int]:
     """Return where runs begin and end, in turn and in order, with those made one that touch or overlap."""
     bounds: list[int] = []
     last = -1
-    for start, end in sorted(runs):
+    for start, end in sorted(runs, key=_FIRST):  # whole runs take longer to compare, and order nothing else
         if start > last:
             bounds += start, end
             last = end
