@@ -68,7 +68,7 @@ def throughput() -> Iterator[str]:
     table = [
         (row["name"].replace(": ", ", "), f"{_spread(row['value'])}", _goal(row), row["note"])
         for row in read_result("end_to_end")["rows"]
-        if not row["name"].endswith(": bare")
+        if not row["name"].endswith(": bare") and "processor" not in row["note"]
     ]
     yield from _table(("served by uvicorn, one worker", "to the bare application", "goal", ""), table)
 
