@@ -151,9 +151,8 @@ def find_operation_from(enclosure: Enclosure, scope: Scope, *, is_direct: bool =
     if selection is not None and operation.is_direct and operation.is_served and len(operation.enclosures) == 1:
         _, child_scope, handler, _, matched, _, remembered = selection
         endpoint, handle = child_scope.get("endpoint"), getattr(handler.handle, "__func__", None)
-        if endpoint is not None:
-            known = Known(operation, enclosure, stack, endpoint, matched.app, matched.path_format, handle)
-            remembered[id(matched)] = known
+        known = Known(operation, enclosure, stack, endpoint, matched.app, matched.path_format, handle)
+        remembered[id(matched)] = known
     return operation
 
 

@@ -1341,6 +1341,19 @@ async def test_a_change_counts_from_the_next_call_on(
 
 
 @pytest.mark.parametrize("app", applications())
+async def test_a_mount_of_what_a_route_runs_names_no_endpoint_and_is_judged_each_time(app: AppClass) -> None:
+    ran = Recorder()
+    mount = Mount("/x", Route("/", ran.endpoint("x")).app)
+    application = judged(app(routes=[mount]))
+    for row in (at("GET /x/", UNANNOTATED, "x"), at("GET /x/y", UNANNOTATED, "x")):
+        for caller in row.rule:
+            await judge(application, ran, row, caller)
+    no(mount)
+    for caller in IGNORES:
+        await judge(application, ran, at("GET /x/", IGNORES, "x"), caller)
+
+
+@pytest.mark.parametrize("app", applications())
 async def test_calls_to_one_route_are_judged_each_by_its_own(app: AppClass) -> None:
     ran = Recorder()
     routes = [Route("/x", yes(ran.endpoint("x")), methods=["GET"]), Route("/y", no(ran.endpoint("y")), methods=["GET"])]
