@@ -43,4 +43,4 @@ def _is_plain(value: object, depth: int = 3) -> bool:
     if type(value) not in _COLLECTIONS:
         return type(value) in _PLAIN
     parts = (*value, *value.values()) if isinstance(value, dict) else value
-    return depth > 0 and all(_is_plain(part, depth - 1) for part in parts)  # type: ignore[attr-defined]
+    return depth > 0 and all(_is_plain(part, depth - 1) for part in parts)  # type: ignore[attr-defined]  # a collection

@@ -26,8 +26,9 @@ class Kind(Enum):
 Chain = tuple[list[int], ...]
 """The positions of routes under a key and under each shorter one that it begins with, ascending in each."""
 
-Classify = Callable[[Any], tuple[Kind, Any]]
-"""Returns the kind of a route, and the object whose `path_regex` must match for it to match, or `None`."""
+Classify = Callable[[Any], tuple[Kind, Any, Any]]
+"""Returns the kind of a route, the object whose `path_regex` must match for it to match, or `None`, and the object
+whose `matches` decides."""
 
 
 class RouteIndex:
@@ -38,12 +39,14 @@ class RouteIndex:
     """
 
     __slots__ = (
+        "_are_deciders",
         "_carriers",
         "_chains",
+        "_deciders",
         "_depth",
+        "_matches",
         "_patterns",
         "_positions",
-        "_source",
         "all",
         "is_plain",
         "is_short",
@@ -55,10 +58,11 @@ class RouteIndex:
 
     def __init__(self, routes: Sequence[Any], classify: Classify) -> None:
         self.routes = list(routes)
-        self._source = routes
         self._positions: list[int] = []
         self._carriers: list[Any] = []
         self._patterns: list[re.Pattern[str]] = []
+        self._deciders: list[Any] = []
+        self._matches: list[Any] = []
         self.kinds: list[Kind] = []
         self.is_plain = True
         """Whether the match of every route depends on its regular expression and the methods alone, but for those
@@ -67,15 +71,18 @@ class RouteIndex:
         """By the id of what matched, what is known of it; the routes are kept alive, so that ids stay theirs."""
         buckets: dict[str, list[int]] = {}
         for position, route in enumerate(self.routes):
-            kind, carrier = classify(route)
+            kind, carrier, decider = classify(route)
             key = "" if carrier is None else _key_of(carrier.path_regex)
             self.kinds.append(kind)
+            self._deciders.append(decider)
+            self._matches.append(decider.matches)
             self.is_plain &= carrier is not None or kind is Kind.INCLUDED
             buckets.setdefault(key, []).append(position)
             if key:
                 self._positions.append(position)
                 self._carriers.append(carrier)
                 self._patterns.append(carrier.path_regex)
+        self._are_deciders = all(map(is_, self._deciders, self.routes))
         self.is_uniform = self.is_plain and Kind.INCLUDED not in self.kinds and Kind.EFFECTIVE not in self.kinds
         """Whether it is plain and holds nothing but routes."""
         self.all = range(len(self.routes))
@@ -83,10 +90,6 @@ class RouteIndex:
         """Whether all are asked, because that takes no longer than to look up which could match."""
         self._chains = {key: tuple([buckets[one] for one in _beginnings(key) if one in buckets]) for key in buckets}
         self._depth = max((key.count("/") for key in buckets), default=0)
-
-    def is_of(self, routes: Sequence[Any]) -> bool:
-        """Return whether it was made of this very list, which says all of one that is never changed in place."""
-        return routes is self._source and len(routes) == len(self.routes)
 
     def positions(self, path: str) -> Sequence[int]:
         """Return the positions of all routes that could match, ascending; the work is bounded by the routes' depth."""
@@ -113,11 +116,24 @@ class RouteIndex:
         return chains.get("", ())
 
     def is_current(self, routes: Sequence[Any], stop: int) -> bool:
-        """Return whether the first `stop` routes are those indexed, each with the regular expression it had then."""
+        """Return whether the first `stop` routes are those indexed, and each matches by what it did then.
+
+        That is its `matches`, and the regular expression of a route that may have been dropped without being asked.
+        """
         if len(routes) != len(self.routes):
             return False
-        if not all(map(is_, routes if stop == len(routes) else routes[:stop], self.routes)):
+        is_whole = stop == len(routes)
+        deciders = routes
+        if not self._are_deciders:
+            if not all(map(is_, routes if is_whole else routes[:stop], self.routes)):
+                return False
+            deciders = self._deciders
+        # Bound methods are equal if they are of one object, and by then of one function: routes are compared by that.
+        matches = [decider.matches for decider in (deciders if is_whole else deciders[:stop])]
+        if matches != (self._matches if is_whole else self._matches[:stop]):
             return False
+        if self.is_short:
+            return True
         pruned = bisect_left(self._positions, stop)
         patterns = [carrier.path_regex for carrier in self._carriers[:pruned]]
         return patterns == (self._patterns if pruned == len(self._patterns) else self._patterns[:pruned])

@@ -130,7 +130,7 @@ def find_known(enclosure: Enclosure, scope: Scope) -> Operation | None:
             known = index.known.get(id(route))
             if known is None or not known.holds(enclosure, child_scope, route, route):
                 return None
-            return known.operation if index.is_short or index.is_current(routes, position + 1) else None
+            return known.operation if index.is_current(routes, position + 1) else None
     return None
 
 
@@ -385,20 +385,10 @@ def _select(holder: Any, routes: Sequence[Any], scope: Scope) -> Found:
     index: RouteIndex | None = getattr(holder, _INDEX, None)
     if index is not None and len(routes) == len(index.routes):
         found = _find_by(index, routes, scope)
-        # Those that were asked are the ones indexed; the question is of those that were dropped.
-        if found is not None and (index.is_short or index.is_current(routes, found[2])):
+        if found is not None and index.is_current(routes, found[2]):
             return found
     index = RouteIndex(routes, _classify)
     setattr(holder, _INDEX, index)
-    return _find_by(index, index.routes, scope) or _NOTHING
-
-
-def _select_included(included: Any, routes: Sequence[Any], scope: Scope) -> Found:
-    """Return what is found among the routes of an included router, a list that FastAPI makes anew at every change."""
-    index: RouteIndex | None = getattr(included, _INDEX, None)
-    if index is None or not index.is_of(routes):
-        index = RouteIndex(routes, _classify)
-        setattr(included, _INDEX, index)
     return _find_by(index, index.routes, scope) or _NOTHING
 
 
@@ -448,7 +438,7 @@ def _match_included(included: Any, scope: Scope) -> tuple[Selection | None, bool
     candidates = getattr(included, "effective_candidates", None)
     if candidates is not None and fastapi_routers.handles_plainly(router):
         inner = {**scope, "fastapi": {**scope.get("fastapi", {}), "included_router": included}}
-        found, is_plain, _ = _select_included(included, candidates(), inner)
+        found, is_plain, _ = _select(included, candidates(), inner)
         return None if found is None else found._replace(routers=(*found.routers, router)), is_plain
     match, child_scope = included.matches(dict(scope))
     if match is Match.NONE:
@@ -456,15 +446,17 @@ def _match_included(included: Any, scope: Scope) -> tuple[Selection | None, bool
     return Selection(match, child_scope, included, included, included, (router,), {}), False
 
 
-def _classify(route: Any) -> tuple[Kind, Any]:
-    """Return the kind of a route, and what carries the regular expression without which it cannot match, if any."""
+def _classify(route: Any) -> tuple[Kind, Any, Any]:
+    """Return the kind of a route, what its regular expression is read from if it decides, and whose `matches` does."""
     if fastapi_routers.is_included(route):
-        return Kind.INCLUDED, None
+        return Kind.INCLUDED, None, route
     if not fastapi_routers.is_effective(route):
-        return Kind.ROUTE, _carrier_of(route)
+        return Kind.ROUTE, _carrier_of(route), route
     if route.starlette_route is not None:
-        return Kind.EFFECTIVE, _carrier_of(route.starlette_route)
-    return Kind.EFFECTIVE, route if _is_plain(route.original_route, "matches") else None
+        return Kind.EFFECTIVE, _carrier_of(route.starlette_route), route.starlette_route
+    original = route.original_route
+    carrier = route if _is_plain(original, "matches") else None
+    return Kind.EFFECTIVE, carrier, original if fastapi_routers.is_api_route(original) else route
 
 
 def _carrier_of(route: Any) -> Any:

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from allowlist_middleware.fastapi_routers import candidates
 from tests.asgi import Recorder, basic, call
 from tests.test_topologies import (
     IGNORES,
@@ -570,6 +571,28 @@ async def test_a_change_counts_from_the_next_call_on(build: Callable[[Recorder],
 
 
 # --- What runs before an endpoint -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Route, APIRoute])
+@pytest.mark.parametrize("others", [0, 20], ids=["few", "many"])
+async def test_an_included_route_given_its_own_matches_serves_nobody_it_should_refuse(kind: Any, others: int) -> None:
+    ran = Recorder()
+    closed = kind("/closed", yes(ran.endpoint("closed")))
+    further = [kind(f"/other/{number}", no(ran.endpoint("other"))) for number in range(others)]
+    router = APIRouter(routes=[closed, *further, kind("/x", no(ran.endpoint("free")))])
+    application = FastAPI()
+    application.include_router(router)
+    asked = judged(application)
+    for _ in range(2):
+        assert (await call(asked, "/x")).status == 200
+    ran.ran.clear()
+    answer = (Match.FULL, {"endpoint": closed.endpoint, "path_params": {}})
+    for context in (context for included in application.routes for context in candidates(included)):
+        if context.original_route is closed:
+            decider = context.starlette_route or closed
+            decider.matches = lambda scope: answer
+    assert (await call(asked, "/x")).status == 401
+    assert ran.ran == []
 
 
 async def test_a_refused_call_runs_no_dependency_and_no_validation_and_reads_no_body() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import anyio
@@ -1039,3 +1040,39 @@ async def test_a_route_exchanged_for_one_that_changes_its_mind_serves_nobody_it_
     application.routes[place] = Wavering("/x", yes(ran.endpoint("closed")))
     assert (await call(asked, "/x")).status == 401
     assert ran.ran == ["free"]
+
+
+def put_on_the_object(route: Any, matches: Any) -> None:
+    route.matches = partial(matches, route)
+
+
+def put_on_its_class(route: Any, matches: Any) -> None:
+    type(route).matches = matches
+
+
+@pytest.mark.parametrize("app", applications())
+@pytest.mark.parametrize("others", [0, 20], ids=["few", "many"])
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("put", [put_on_the_object, put_on_its_class])
+@pytest.mark.parametrize("is_steady", [True, False], ids=["steady", "wavering"])
+async def test_a_route_given_its_own_matches_serves_nobody_it_should_refuse(
+    app: AppClass, others: int, is_known: bool, put: Any, is_steady: bool
+) -> None:
+    asked = 0
+
+    def matches(route: Any, scope: Scope) -> tuple[Match, Scope]:
+        nonlocal asked
+        asked += 1
+        hit = is_steady or asked % 2 == 0
+        return (Match.FULL, {"endpoint": route.endpoint, "path_params": {}}) if hit else (Match.NONE, {})
+
+    ran = Recorder()
+    closed = type("Own", (Route,), {})("/closed", yes(ran.endpoint("closed")))
+    further = [Route(f"/other/{number}", no(ran.endpoint("other"))) for number in range(others)]
+    application = judged(app(routes=[closed, *further, Route("/x", no(ran.endpoint("free")))]))
+    for _ in range(1 + is_known):
+        assert (await call(application, "/x")).status == 200
+    ran.ran.clear()
+    put(closed, matches)
+    assert (await call(application, "/x")).status == 401
+    assert ran.ran == []

@@ -95,6 +95,7 @@ class AllowLists(MutableMapping[str, AllowList]):
         """Return the list of a client, which for one that is not named becomes that of the entries."""
         return self._lists.setdefault(*_parse(client_id, entries))
 
+    # Entries are wider than the values that are kept, which the type of a mapping cannot say.
     def update(self, mapping: Mapping[str, Entries] = _EMPTY, /, **lists: Entries) -> None:  # type: ignore[override]
         """Set the lists of several clients at once; one bad entry changes none of them."""
         self._lists.update({**_parse_all(mapping), **_parse_all(lists)})
