@@ -169,3 +169,18 @@ def test_it_says_whether_regular_expressions_alone_decide() -> None:
     assert index_of("^/a$", "^/b").is_plain
     assert not index_of("^/a$", None).is_plain
     assert index_of().is_plain
+
+
+@pytest.mark.parametrize("count", [4, 12])
+def test_a_route_that_another_object_decides_for_is_compared_beside_that(count: int) -> None:
+    deciders = [carrier(re.compile(f"^/a/{number}$")) for number in range(count)]
+    routes = [SimpleNamespace(decider=decider) for decider in deciders]
+    index = RouteIndex(routes, lambda route: (Kind.EFFECTIVE, route.decider, route.decider))
+    assert index.is_current(routes, count)
+    routes[2] = SimpleNamespace(decider=deciders[2])
+    assert not index.is_current(routes, count)
+    assert not index.is_current(routes, 3)
+    assert index.is_current(routes, 2)
+    deciders[1].matches = print
+    assert not index.is_current(routes, 2)
+    assert index.is_current(routes, 1)
